@@ -35,7 +35,6 @@ def experiment(
     ),
     mixture=c.mixtures.blend((c.mixtures.asr(corpus), 1.0)),
     model=c.models.tiny(width=192, dropout=0.2),
-    objective=c.NextToken(hidden_speech=0.3, hidden_rows=3),
     optimizer=c.optim.adamw(peak_lr=2e-3, warmup_steps=50),
     evaluation=c.Evaluation(every_steps=100, held_out_batch_rows=16, examples=500),
     data=c.Packed(row_length=256, batch_rows=8),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -171,8 +172,10 @@ def test_the_plan_of_tokenizers_shares_the_text_models_and_no_other_result(page)
 
 def test_units_and_their_encoder_hear_one_corpus_and_differ_as_the_plan_says(page, tmp_path):
   plan, text_run = sweep.read(page.TOKENIZERS), tmp_path / "text"
-  text_run.mkdir()
+  (text_run / "tokenizers").mkdir(parents=True)
   (text_run / "config.json").write_text(config.load("ablations/text").to_json())
+  fingerprints = json.dumps({"fingerprints": {"text": "0" * 64}})
+  (text_run / "tokenizers" / "fit.json").write_text(fingerprints)
   experiments = {}
   for run in plan.runs[1:]:
     settings = [f"{path}={value}".replace("{text}", str(text_run)) for path, value in run.settings]
