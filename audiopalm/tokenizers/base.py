@@ -269,6 +269,14 @@ def check_spectra(name: str, rate_hz: float, size: int, low_hz: float, high_hz: 
     )
 
 
+def check_sample(name: str, fit_s: float, voices: int = 1) -> None:
+  """Raises ConfigError unless `fit` gets speech, and learns a voice if it learns any."""
+  if not fit_s > 0:
+    raise ConfigError(f"{name} has fit_s={fit_s}, expected seconds above 0. Set fit_s=3600.")
+  if voices < 1:
+    raise ConfigError(f"{name} has voices={voices}, expected at least 1. Set voices=64.")
+
+
 def wave_of(utterance: Utterance, stream: str) -> np.ndarray:
   """Returns wave_S at the working rate; RecordError, naming the stream, if there is none."""
   if utterance.wave_S is None or not len(utterance.wave_S):

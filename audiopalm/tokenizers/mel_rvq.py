@@ -46,6 +46,7 @@ class MelRVQ(base.ArraySettings):
   def __post_init__(self):
     name = f"Code stream {self.stream!r}"
     base.check_spectra(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
+    base.check_sample(name, self.fit_s)
     for field, least, usual in (("codebooks", 1, 8), ("mels", 2, 40)):
       if getattr(self, field) < least:
         raise ConfigError(

@@ -60,6 +60,7 @@ class NeuralUnits(base.ArraySettings):
   def __post_init__(self):
     name = f"Unit stream {self.stream!r}"
     base.check_spectra(name, self.rate_hz, self.size, 0, waveform.RATE_HZ / 2)
+    base.check_sample(name, self.fit_s, self.voices)
     if min(self.further, default=2) < 2 or self.further and self.collapse:
       raise ConfigError(
         f"{name} has further={self.further} and collapse={self.collapse}, expected sizes of at "

@@ -39,6 +39,7 @@ class PitchUnits(base.ArraySettings):
   def __post_init__(self):
     name = f"Pitch stream {self.stream!r}"
     base.check_spectra(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
+    base.check_sample(name, self.fit_s)
     if not 30 <= self.low_hz < self.high_hz / 2 <= 1_000:
       raise ConfigError(
         f"{name} has low_hz={self.low_hz} and high_hz={self.high_hz}, expected more than an octave "

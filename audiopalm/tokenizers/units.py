@@ -56,6 +56,7 @@ class KMeansUnits(base.ArraySettings):
   def __post_init__(self):
     name = f"Unit stream {self.stream!r}"
     base.check_spectra(name, self.rate_hz, self.size, self.low_hz, self.high_hz)
+    base.check_sample(name, self.fit_s, self.voices)
     if self.warps < 1 or self.warps % 2 == 0:
       raise ConfigError(
         f"{name} has warps={self.warps}, expected an odd number, so that one of them is no warp. "

@@ -1,9 +1,12 @@
 """What tokenizers share: checks of codes and voices, and the waves they are fitted on."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from audiopalm.errors import ConfigError, DataError
+from audiopalm.parts import tokenizers
 from audiopalm.tokenizers import base
 from audiopalm.types import StreamSpec, Utterance
 
@@ -53,6 +56,20 @@ def test_a_voice_is_one_of_the_known_or_none():
     base.check_voice("eve", SPEC, ("ada", "bob"))
   with pytest.raises(ConfigError, match="'codes' determine the voice, so voice='eve' cannot be"):
     base.check_voice("eve", SPEC, ())
+
+
+@pytest.mark.parametrize(
+  "make",
+  (tokenizers.units, functools.partial(tokenizers.neural, "folder"), tokenizers.mel_rvq,
+   tokenizers.pitch),
+)  # fmt: skip
+def test_no_speech_and_no_voice_are_refused(make):
+  for seconds in (0, -5, float("nan")):
+    with pytest.raises(ConfigError, match=f"has fit_s={seconds}, expected seconds above 0. Set"):
+      make(fit_s=seconds)
+  if hasattr(make(), "voices"):
+    with pytest.raises(ConfigError, match="has voices=0, expected at least 1. Set voices=64"):
+      make(voices=0)
 
 
 def test_waves_are_resampled_to_the_working_rate_until_there_are_enough():

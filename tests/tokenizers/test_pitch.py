@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from audiopalm.audio import waveform
+from audiopalm.audio import f0, waveform
 from audiopalm.errors import ConfigError, DataError, RecordError, TokenSpaceError
 from audiopalm.tokenizers.pitch import PitchUnits
 from audiopalm.types import Utterance
@@ -49,6 +49,26 @@ def test_an_id_stands_for_the_pitch_that_is_nearest(fitted):
   voiced_T = ids_T > 0
   distance_TV = np.abs(relative_T[voiced_T][:, None] - fitted.centers_V)
   np.testing.assert_array_equal(distance_TV.argmin(axis=1) + 1, ids_T[voiced_T])
+
+
+def test_a_unit_has_the_mean_of_its_voiced_frames_if_they_are_half_of_them(monkeypatch):
+  # Units of four frames: all voiced, half, a quarter, and the rest of one with one voiced frame.
+  pitch_T = np.array([100, 110, 120, 130, 0, 200, 210, 0, 0, 0, 90, 0, 150.0])
+  monkeypatch.setattr(f0, "track", lambda wave_S, low_hz, high_hz: pitch_T)
+  relative_T = PitchUnits(rate_hz=25.0).relative(np.zeros(2_080, np.float32))
+  mean = np.log(pitch_T[pitch_T > 0]).mean()
+  expected_T = [np.log([100, 110, 120, 130]).mean() - mean, np.log([200, 210]).mean() - mean]
+  np.testing.assert_allclose(relative_T, [*expected_T, np.nan, np.nan], atol=1e-12)
+
+
+def test_fitting_stops_at_its_seconds():
+  first, second = sung(100, 130, 115), sung(90, 200, 170)
+  short = PitchUnits(size=2, fit_s=1.0)
+  np.testing.assert_array_equal(
+    short.fit([first, second], 0).centers_V, short.fit([first], 0).centers_V
+  )
+  both = PitchUnits(size=2).fit([first, second], 0)
+  assert (both.centers_V != short.fit([first], 0).centers_V).any()
 
 
 @pytest.mark.parametrize("rate_hz", [12.5, 25.0, 50.0])

@@ -10,7 +10,7 @@ from audiopalm import experiment as experiments
 from audiopalm.cli import config
 from audiopalm.errors import ConfigError, DataError, RecordError, TokenSpaceError
 from audiopalm.parts import tokenizers
-from audiopalm.tokenizers import base
+from audiopalm.tokenizers import base, unit_bpe
 from audiopalm.tokenizers.unit_bpe import UnitBPE
 from audiopalm.types import StreamSpec, Utterance
 
@@ -140,6 +140,8 @@ def test_the_fingerprint_is_that_of_pieces_and_units_wherever_they_lay(fitted):
   assert print_of(30, folder="elsewhere") == fitted.spec.fingerprint
   prints = {fitted.spec.fingerprint, print_of(29), print_of(30, size=19)}
   assert len(prints) == 3
+  same_pieces = dataclasses.replace(fitted, units=FittedSamples(Samples(size=19)))
+  assert same_pieces.spec.fingerprint not in prints
 
 
 def test_units_are_checked_before_recordings_are_read(fitted):
@@ -151,6 +153,12 @@ def test_little_speech_has_fewer_pieces():
   fitted = UnitBPE(Samples(), size=5_000).fit(corpus(), 0)
   assert 20 < fitted.spec.sizes[0] < 5_000
   assert sum(len(fitted.split([piece])) == 1 for piece in range(fitted.spec.sizes[0])) == 20
+
+
+def test_pieces_are_learned_from_all_parts_of_long_recordings(monkeypatch):
+  monkeypatch.setattr(unit_bpe, "LONGEST", 6)
+  fitted = UnitBPE(Samples(), size=30).fit([said([0] * 6 + [5, 6] * 3 + [7, 8])] * 4, 0)
+  assert len(fitted.merged([5, 6])) == len(fitted.merged([7, 8])) == 1
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,13 @@ def test_states_away_from_seams_are_close_to_those_of_the_whole_wave(
   # Random attention over 120 frames of noise differs a little from that over all.
   error_T = np.abs(windowed_TD - whole_TD).mean(axis=1) / whole_TD.std()
   assert error_T.mean() < 0.15 and error_T.max() < 1
+  # The last window is padded, which changes nothing.
+  frames_TC = np.concatenate(list(encoder_windows.frames(encoder.model, encoder.params, wave_S)))
+  last_TC = frames_TC[60 * (len(pieces) - 1) :]
+  assert len(last_TC) < 120
+  states = jax.jit(encoder.model.states, static_argnums=3)
+  alone_BTD = states(encoder.params, last_TC[None], np.ones((1, len(last_TC)), bool), 1)
+  np.testing.assert_allclose(pieces[-1], alone_BTD[0, 30:], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
